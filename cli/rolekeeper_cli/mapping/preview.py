@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
-from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.instances.observe import Unreadable
@@ -25,9 +24,10 @@ from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.instance.revoked_policy import LIVES
 from rolekeeper_cli.instance.seen import Enforced, Seen, left_out, pages
 from rolekeeper_cli.mapping.rehearsal import PlannedRow, Proposal, foresee
+from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.edits import OpenEdit, RowPlan
 from rolekeeper_cli.row.effect import DONE, withheld
-from rolekeeper_cli.row.view import PacedView
+from rolekeeper_cli.row.view import EditEntryView, PacedView
 from rolekeeper_cli.shell.layout import amount, second, several
 from rolekeeper_cli.target.use import Places
 
@@ -230,7 +230,7 @@ def of_edit(deployment: Deployment, wanted: RowPlan | Sequence[OpenEdit]) -> Pre
     try:
         return of_proposal(deployment, foresee(deployment, wanted), approved=bool(held))
     except AccessDeniedError as error:
-        counted = _as_held(deployment.app.revisions.history(held[0].key), held[0].revision) if len(held) == 1 else None
+        counted = _as_held(mappings.history(deployment, held[0].key, 50), held[0].revision) if len(held) == 1 else None
         return counted or Preview(unknown=refusal(error).what)
 
 
@@ -356,15 +356,13 @@ def _first(sentences: Sequence[str]) -> list[str]:
     return [*sentences[:_NAMED], *others]
 
 
-def _as_held(history: Iterable[Mapping[str, Any]], number: int) -> Preview | None:
+def _as_held(history: Iterable[EditEntryView], number: int) -> Preview | None:
     for entry in history:
-        if entry.get("revision") == number and (effect := entry.get("effect")):
-            difference = Difference(tuple(effect["gained"]), tuple(effect["lost"]), effect.get("unknown", ""))
-            attach, replaced, detach = (int(effect[name]) for name in ("attach", "replace", "detach"))
-            only_later = int(effect.get("only_later", 0))
-            impact = Impact(attach, replaced, detach, only_later=only_later, difference=difference)
-            counted = f"It was counted at {entry['at'][:19]}Z."
-            moments = [f"More instances change at {moment['at'][:19]}Z." for moment in effect.get("later", ())]
+        if entry.revision == number and (it := entry.effect):
+            difference = Difference(tuple(it.gained), tuple(it.lost), it.unknown)
+            impact = Impact(it.attach, it.replace, it.detach, only_later=it.only_later, difference=difference)
+            counted = f"It was counted at {(entry.at or '')[:19]}Z."
+            moments = [f"More instances change at {moment.at[:19]}Z." for moment in it.later]
             return Preview(impact, notes=(counted, *_first(moments)))
     return None
 

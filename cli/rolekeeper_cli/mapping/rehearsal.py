@@ -32,7 +32,7 @@ from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.row import edits, names
 from rolekeeper_cli.row.edits import Change, OpenEdit, RowPlan
 from rolekeeper_cli.row.effect import GOOD, text_in, worth_saying
-from rolekeeper_cli.row.view import PlannedEditView
+from rolekeeper_cli.row.view import ImpactView, PlannedEditView
 from rolekeeper_cli.target.use import Places
 
 # ---- the two tables, with what is written in a rehearsal ----
@@ -317,7 +317,7 @@ class PlannedRow:
             own_edit=self.own,
             reason=self.reason,
             note=self.note() or None,
-            effect=self.impact.document() if self.impact else None,
+            effect=ImpactView.of(self.impact.document()) if self.impact else None,
             foreign=self.foreign,
         )
 

@@ -28,7 +28,9 @@ with lazily():
     "words",
     metavar="[NOUN|COMMAND|COLUMN]",
     nargs=-1,
-    shell_complete=lambda context, _, typed: completion.words(_names(context), typed),
+    shell_complete=lambda context, _, typed: completion.words(
+        sorted([*printed(context.find_root().command), *row_schema.column_names(keys=True)]), typed
+    ),
     help="What is printed with -o json, or the command that does; or a column of mappings, to have it explained.",
 )
 def schema(words: tuple[str, ...]) -> None:
@@ -55,10 +57,6 @@ def schema(words: tuple[str, ...]) -> None:
     else:
         column = row_schema.column(name, nouns=documents)
         render.show(column, lambda: _draw(column))
-
-
-def _names(context: click.Context) -> list[str]:
-    return sorted([*printed(context.find_root().command), *row_schema.column_names(keys=True)])
 
 
 def printed(command: click.Command, path: str = "rolekeeper") -> dict[str, tuple[Any, list[str]]]:

@@ -1,7 +1,7 @@
 """A plan as Markdown, fit for a comment on a pull request at GitHub or GitLab: what matters most comes first."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from rolekeeper_cli.mapping.preview import pace_in_words
 from rolekeeper_cli.plan.use import headline
 from rolekeeper_cli.plan.view import PermissionsView, PlannedChangeView, PlanView
 from rolekeeper_cli.row.effect import GOOD
-from rolekeeper_cli.row.view import ColumnChangeView, PlannedEditView
+from rolekeeper_cli.row.view import ColumnChangeView, ImpactView, LaterImpactView, PlannedEditView
 from rolekeeper_cli.shell.layout import amount
 from rolekeeper_cli.shell.markdown import code
 from rolekeeper_cli.target.view import UnseenTargetView
@@ -158,18 +158,17 @@ def _column(both: ColumnChangeView, kind: str) -> str:
     return {"new": after, "deleted": before}.get(kind, f"{before} → {after}")
 
 
-def _effect(effect: Mapping[str, Any] | None) -> str:
+def _effect(effect: ImpactView | None) -> str:
     """What an edit does to instances, now and at each later moment."""
     if not effect:
         return ""
-    moments = effect.get("later", [])
-    later = [f"at {moment['at'][:19]}Z: {_numbers(moment)}" for moment in moments[:_MOMENTS]]
-    later += [f"and at {len(moments) - _MOMENTS:,} more moments"] if len(moments) > _MOMENTS else []
+    later = [f"at {moment.at[:19]}Z: {_numbers(moment)}" for moment in effect.later[:_MOMENTS]]
+    later += [f"and at {len(effect.later) - _MOMENTS:,} more moments"] if len(effect.later) > _MOMENTS else []
     return "<br>".join(filter(None, (_numbers(effect), *later))) or "none"
 
 
-def _numbers(counts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{each} {counts[each]:,}" for each in _COUNTED if counts[each])
+def _numbers(counts: ImpactView | LaterImpactView) -> str:
+    return ", ".join(f"{each} {number:,}" for each in _COUNTED if (number := getattr(counts, each)))
 
 
 def _sentence(text: str) -> str:

@@ -18,7 +18,7 @@ from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.row.edits import require_row, to_text
 from rolekeeper_cli.row.effect import GOOD, IDLE, Effect, of_rows, with_status, worth_saying
 from rolekeeper_cli.row.names import require_mapping
-from rolekeeper_cli.row.view import EditEntryView, InEffectView, MappingView, WaitingEditView
+from rolekeeper_cli.row.view import EditEntryView, ImpactView, InEffectView, MappingView, WaitingEditView
 
 type Columns = Mapping[str, tuple[str, str]]
 
@@ -72,11 +72,12 @@ def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[EditE
 
 def history(deployment: Deployment, key: MappingKey, limit: int) -> list[EditEntryView]:
     """The same; empty if there are none: Rolekeeper has judged no edit of it yet, or none lately."""
-    entries = deployment.app.revisions.history(key, limit)
-    return [
-        EditEntryView(**{name: None if entry.get(name) == "" else entry.get(name) for name in EditEntryView.fields})
-        for entry in entries
-    ]
+    return list(map(_entry, deployment.app.revisions.history(key, limit)))
+
+
+def _entry(stored: Mapping[str, Any]) -> EditEntryView:
+    values = {name: None if stored.get(name) == "" else stored.get(name) for name in EditEntryView.fields}
+    return EditEntryView(**values | {"effect": ImpactView.of(stored["effect"]) if stored.get("effect") else None})
 
 
 def diffs(deployment: Deployment, key: MappingKey, entries: Iterable[EditEntryView], *, limit: int) -> list[Columns]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from rolekeeper_cli.shell.view import View
 
@@ -61,6 +61,36 @@ class MappingView(View):
     not_in_effect: Annotated[Sequence[NotInEffectView] | None, "all that isn't in effect"]
 
 
+class LaterImpactView(View):
+    """What an edit changes at a later moment."""
+
+    at: Annotated[str, "when"]
+    expires: Annotated[str, "the mapping that expires then; empty if it is the edit's own time"]
+    attach: Annotated[int, "how many instances get a role then"]
+    replace: Annotated[int, "how many get another role"]
+    detach: Annotated[int, "how many lose their role"]
+
+
+class ImpactView(View):
+    attach: Annotated[int, "how many instances get a role"]
+    replace: Annotated[int, "how many get another role"]
+    detach: Annotated[int, "how many lose their role"]
+    gained: Annotated[Sequence[str], "the permissions that they gain"]
+    lost: Annotated[Sequence[str], "the permissions that they lose"]
+    severe: Annotated[Sequence[str], "the severe ones of those gained"] = ()
+    unknown: Annotated[str, "why permissions couldn't be compared"] = ""
+    only_later: Annotated[int, "how many instances change only later"] = 0
+    later: Annotated[Sequence[LaterImpactView], "what changes at later moments, the largest first"] = ()
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """Read what the functions counted, as a history or a verdict has it; former versions wrote less of it."""
+        known = {"attach": 0, "replace": 0, "detach": 0, "gained": (), "lost": (), "later": (), **stored}
+        moments = [known["later"]] if isinstance(known["later"], Mapping) else known["later"]
+        later = tuple(LaterImpactView(**{"expires": "", **each}) for each in moments)
+        return cls(**{name: known[name] for name in cls.fields if name in known} | {"later": later})
+
+
 class EditEntryView(View):
     at: Annotated[str | None, "when"]
     event: Annotated[str | None, "what happened"]
@@ -75,7 +105,7 @@ class EditEntryView(View):
     approved_by: Annotated[str | None, "the aws:userid of who approved it"]
     approver_claims: Annotated[str | None, "who that claims to be"]
     changes: Annotated[Sequence[str] | None, "what it changed"]
-    effect: Annotated[Mapping[str, Any] | None, "what it changed on instances, and their permissions"]
+    effect: Annotated[ImpactView | None, "what it changed on instances, and their permissions"]
     correlation_id: Annotated[str | None, "the id in logs and events"]
 
 
@@ -112,7 +142,7 @@ class PlannedEditView(RowChangeView):
     own_edit: Annotated[bool, "whether it is your own, so that another person has to approve it"]
     reason: Annotated[str, "why it would have this status"]
     note: Annotated[str | None, "what else there is to know"]
-    effect: Annotated[Mapping[str, Any] | None, "what it changes on instances, and their permissions"]
+    effect: Annotated[ImpactView | None, "what it changes on instances, and their permissions"]
     foreign: Annotated[int, "how many instances with its tag carry a foreign role"]
 
 
@@ -134,7 +164,5 @@ class HeldEditView(View):
 
 
 class ValidatedView(View):
-    """A file of mappings without a problem."""
-
     mappings: Annotated[int, "how many it has"]
     warnings: Annotated[Sequence[str], "what is doubtful"]

@@ -12,7 +12,14 @@ from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal
 from rolekeeper_cli.plan.markdown import LONGEST, MARKER, page
 from rolekeeper_cli.plan.view import AccountChangesView, PermissionsView, PlanCountsView, PlannedChangeView, PlanView
-from rolekeeper_cli.row.view import ColumnChangeView, MappingView, NotInEffectView, PacedView, PlannedEditView
+from rolekeeper_cli.row.view import (
+    ColumnChangeView,
+    ImpactView,
+    MappingView,
+    NotInEffectView,
+    PacedView,
+    PlannedEditView,
+)
 from rolekeeper_cli.target.view import UnseenTargetView
 
 COMMAND = "rolekeeper plan -o json"
@@ -23,7 +30,7 @@ def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> Pl
     at: dict[str, Any] = {"account": "111111111111", "region": "us-east-1"}
     moment = {"at": "2030-01-01T00:00:00+00:00", "expires": text, "attach": 0, "replace": 0, "detach": 3}
     columns = {"role": ColumnChangeView(from_=text, to=text)}
-    effect = {"attach": 0, "replace": 3, "detach": 0, "later": [moment]}
+    effect = ImpactView.of({"replace": 3, "later": [moment]})
     edit = PlannedEditView.of_nothing().but(mapping=text, reason=text, note=text, columns=columns, effect=effect)
     edit = edit.but(kind="changed", status="Published")
     held = edit.but(status="Held", needs_approval=True, own_edit=True)
