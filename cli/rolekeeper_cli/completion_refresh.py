@@ -32,7 +32,7 @@ def names(deployment: Deployment) -> Names:
     """Names of each kind, each with its text. CommandError or AwsRefusalError if AWS can't be asked at all."""
     _ = deployment.settings
     found: Names = {kind: {} for kind in KINDS}
-    for ask in (_roles, _mappings, _instances, _targets):
+    for ask in (lambda there: {"roles": dict.fromkeys(path_roles(there), "")}, _mappings, _instances, _targets):
         with suppress(AwsRefusalError):
             found |= ask(deployment)
     return found
@@ -43,10 +43,6 @@ def write(file: Path, found: Names) -> None:
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as made:
         json.dump(found, made)
     Path(made.name).replace(file)
-
-
-def _roles(deployment: Deployment) -> Names:
-    return {"roles": dict.fromkeys(path_roles(deployment), "")}
 
 
 def _mappings(deployment: Deployment) -> Names:

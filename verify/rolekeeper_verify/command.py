@@ -152,11 +152,6 @@ def _announcement(caller: Deployment, names: verify_names.Names, machine: verify
     )
 
 
-def _note(found: Step | Probe) -> str:
-    """Why it failed or was skipped; or what AWS answered instead of what was expected."""
-    return found.why or (found.observed if isinstance(found, Probe) and found.outcome is Outcome.FAILED else "")
-
-
 _COLOURS = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.SKIPPED: "yellow"}
 _LAYOUT = Layout(
     (
@@ -165,7 +160,8 @@ _LAYOUT = Layout(
         Column("seconds", lambda each: getattr(each, "seconds", "")),
         Column("what", lambda each: each.expected if isinstance(each, Probe) else each.what, kind="text"),
     ),
-    note=_note,
+    # Why it failed or was skipped; or what AWS answered instead of what was expected.
+    note=lambda each: each.why or (each.observed if isinstance(each, Probe) and each.outcome is Outcome.FAILED else ""),
     note_name="why",
     colour=lambda each: _COLOURS[each.outcome],
 )

@@ -352,7 +352,8 @@ class Deployment:
         try:
             return Settings.read(environ, account=caller.account, region=self.region, partition=caller.partition)
         except KeyError as error:
-            raise self._other_version(f"parameter {_parameter(error.args[0])}") from error
+            parameter = error.args[0].title().replace("_", "")
+            raise self._other_version(f"parameter {parameter}") from error
         except ValueError as error:
             what = f"a parameter of stack '{stack.name}' can't be read ({error}), so it is of another version"
             raise ConfigurationError(what, _OTHER_VERSION) from error
@@ -461,10 +462,6 @@ def _session(**given: str | None) -> boto3.Session:
     made.events.register("before-parse", refuse_foreign)
     parse_quickly(made.events.register)
     return made
-
-
-def _parameter(variable: str) -> str:
-    return "".join(part.capitalize() for part in variable.split("_"))
 
 
 def _users(specs: Iterable[MappingSpec]) -> dict[str, list[str]]:

@@ -284,9 +284,8 @@ def _version(row: LaunchView) -> str:
 
 
 def _note(row: LaunchView) -> str:
-    if row.verdict == "born-right":
-        return ""
-    return f"{row.reason}; used by {several(row.used_by)}" if row.used_by else row.reason
+    used = f"; used by {several(row.used_by)}" if row.used_by else ""
+    return "" if row.verdict == "born-right" else f"{row.reason}{used}"
 
 
 _COLOURS = {"will-stay-occupied": "red", "blocked": "red", "replaced": "yellow", "a-few-seconds-late": "yellow"}

@@ -41,8 +41,6 @@ class Verdict(StrEnum):
 
 
 class TemplateVersionView(View):
-    """The version of a launch template that is used."""
-
     id: Annotated[str | None, "the template's id"]
     name: Annotated[str, "its name"]
     version: Annotated[str | None, "how the launcher names the version"]

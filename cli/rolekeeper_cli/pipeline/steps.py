@@ -48,6 +48,16 @@ class Done:
         """All that it said, as Markdown that shows it letter by letter."""
         return fenced(self.stdout + self.stderr)
 
+    @property
+    def edited(self) -> Sequence[str]:
+        """The mappings whose rows `apply` wrote."""
+        return json.loads(self.stdout or "{}").get("mappings", ())  # type: ignore[no-any-return]  # JSON
+
+    @property
+    def not_in_effect(self) -> Mapping[str, str]:
+        """The mappings that aren't in effect after `apply`, each with its status."""
+        return {each["mapping"]: each["status"] for each in json.loads(self.stdout or "{}").get("not_in_effect", ())}
+
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
@@ -242,8 +252,7 @@ def _code_of(applied: Done) -> int:
     """The job's exit code for what was applied: a row that is refused and held it up in nothing wasn't edited."""
     if applied.code != ExitCode.REJECTED or not applied.stdout:
         return applied.code
-    statuses = {row["status"] for row in json.loads(applied.stdout)["not_in_effect"]}
-    return ExitCode.HELD if Status.HELD in statuses else ExitCode.DONE
+    return ExitCode.HELD if Status.HELD in applied.not_in_effect.values() else ExitCode.DONE
 
 
 def _compared(number: int | None, reviewed: str, made: str) -> str:
@@ -261,29 +270,26 @@ type _Rows = Mapping[str, str | None]
 
 def _rows(pipeline: Pipeline, applied: Done) -> _Rows:
     """Ask why each row isn't in effect by now, if it isn't; one that was deleted since isn't in the answer."""
-    done = json.loads(applied.stdout or "{}")
-    left = {each["mapping"]: applied.stderr for each in done.get("not_in_effect", ())}
-    if not (left or done.get("mappings")):
+    left = dict.fromkeys(applied.not_in_effect, applied.stderr)
+    if not (left or applied.edited):
         return {}
     listed = pipeline.rolekeeper("mapping", "ls", "--query=[].[mapping, not_in_effect[0].reason]", "--output=json")
-    return dict(json.loads(listed.stdout)) if not listed.code else dict.fromkeys(done.get("mappings", ())) | left
+    return dict(json.loads(listed.stdout)) if not listed.code else dict.fromkeys(applied.edited) | left
 
 
 def _waited(pipeline: Pipeline, applied: Done, rows: _Rows) -> Iterator[Done]:
     """Wait for the instances of each mapping that was edited, is there, and is in effect."""
-    done = json.loads(applied.stdout or "{}")
     # Of one that is deleted nothing may be left to name: `apply` saw its instances change.
     edits = [each["edit"] for each in _documents(pipeline.folder / _PLAN) if "edit" in each]
     gone = [edit for edit in edits if edit.get("status") == Status.REMOVED]
     deleted = {str(MappingKey(edit["tag_key"], edit["tag_value"])) for edit in gone}
-    left = {each["mapping"] for each in done.get("not_in_effect", ())} | deleted
-    for key in done.get("mappings", ()):
-        if key not in left and key in rows:
+    for key in applied.edited:
+        if key in rows and key not in applied.not_in_effect and key not in deleted:
             yield pipeline.rolekeeper("wait", f"--mapping={key}")
 
 
 def _outcome(applied: Done, code: int, rows: _Rows) -> str:
-    left = [each["mapping"] for each in json.loads(applied.stdout or "{}").get("not_in_effect", ())]
+    left = applied.not_in_effect
     still = [reason for key in left if (reason := rows.get(key))]
     if applied.code == ExitCode.DONE or (code in _FINE and not still):
         return "### Rolekeeper: published\n\nWhat the files say is in effect."

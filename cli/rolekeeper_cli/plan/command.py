@@ -111,7 +111,9 @@ def plan(
         changes.say_rest()
         warn_of_unseen(places)
         if out:
-            _require_whole(out, proposed, places)
+            if places.unseen:
+                raise CommandError(f"{out} wasn't written: the plan leaves targets out", NARROW)
+            plan_apply.require_applicable(proposed, f"{out} wasn't written")
     return _exit_code(proposed, fleet, places, detailed=detailed_exitcode)
 
 
@@ -130,12 +132,6 @@ def _refuse_options(file: str | None, texts: Sequence[str], targets: Sequence[st
         raise UsageError("--prune needs a file", "give the file with -f")
     if texts and targets:
         raise UsageError("--instance and --target can't be combined", "leave --target out")
-
-
-def _require_whole(out: str, proposed: rehearsal.Proposal, places: target_use.Places) -> None:
-    if places.unseen:
-        raise CommandError(f"{out} wasn't written: the plan leaves targets out", NARROW)
-    plan_apply.require_applicable(proposed, f"{out} wasn't written")
 
 
 def _typed(file: str | None, texts: Sequence[str], targets: Sequence[str], *, prune: bool) -> str:
@@ -249,7 +245,7 @@ def _layout(home: Target) -> Layout:
         (
             Column("", lambda row: SIGNS[row[0].action]),
             Column("instance", lambda row: _instance(row, home), kind="key"),
-            Column("name", lambda row: _names(row) if len(row) > 1 else row[0].name, kind="name"),
+            Column("name", _names, kind="name"),
             Column("from", lambda row: row[0].from_ or "none", kind="name"),
             Column("", lambda _: "→"),
             Column("to", lambda row: row[0].to or "none", kind="name"),
@@ -261,8 +257,8 @@ def _layout(home: Target) -> Layout:
     )
 
 
-def _names(row: Sequence[PlannedChangeView]) -> str:
-    return several([change.name or change.instance for change in row], _NAMED)
+def _names(row: Sequence[PlannedChangeView]) -> str | None:
+    return row[0].name if len(row) == 1 else several([change.name or change.instance for change in row], _NAMED)
 
 
 def _instance(row: Sequence[PlannedChangeView], home: Target) -> str:

@@ -41,8 +41,6 @@ class RoleView(View):
 
 
 class RoleCountsView(View):
-    """The numbers of the roles that are listed."""
-
     roles: Annotated[int, "how many there are"]
     broad: Annotated[int, "how many are broad"]
     unused: Annotated[int, "how many are unused"]
@@ -51,8 +49,6 @@ class RoleCountsView(View):
 
 
 class QuotasView(View):
-    """How many instance profiles and roles an account has, and may have."""
-
     instance_profiles: Annotated[int, "the instance profiles"]
     instance_profiles_quota: Annotated[int, "the most that it may have"]
     roles: Annotated[int, "the roles"]
@@ -60,8 +56,6 @@ class QuotasView(View):
 
 
 class RolesView(View):
-    """The roles under the role path."""
-
     roles: Annotated[Sequence[RoleView], "the roles"]
     summary: Annotated[RoleCountsView, "their numbers"]
     account: Annotated[QuotasView | None, "the deployment's account"]

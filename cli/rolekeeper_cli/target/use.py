@@ -236,6 +236,7 @@ class _Hub:
         own = served.target == self.target
         state, reason = self._state(served, own=own)
         version, swept = served.version or None, served.last_sweep is not None
+        compared, gap = _compared(version, self.version)
         return TargetView(
             account=served.target.account,
             region=served.target.region,
@@ -243,8 +244,8 @@ class _Hub:
             state=state,
             reason=reason,
             version=version,
-            version_is=_compared(version, self.version),
-            version_gap=_gap(version, self.version),
+            version_is=compared,
+            version_gap=gap,
             **{name: getattr(served, name) for name in _AS_STORED},
             **{name: getattr(served, name) if swept else None for name in ("instances", "drift", "withheld")},
             unit=served.unit or None,
@@ -278,21 +279,17 @@ class _Hub:
         return f"no event came since {minute(heard)}, and its spoke sends one each day"
 
 
-def _compared(version: str | None, hub: str | None) -> str | None:
-    """How a target's version compares with the hub's; None if one of them isn't known, or has no number."""
+def _compared(version: str | None, hub: str | None) -> tuple[str | None, int | None]:
+    """How a target's version compares with the hub's; None if one of them isn't known, or has no number.
+
+    And how many minor versions it is ahead, negative if behind; another major version is far away.
+    """
     ours, theirs = ordered(hub or ""), ordered(version or "")
     if not (ours and theirs):
-        return None
-    return SAME if theirs == ours else OLDER if theirs < ours else NEWER
-
-
-def _gap(version: str | None, hub: str | None) -> int | None:
-    """How many minor versions a target is ahead of the hub, negative if behind; another major version is far away."""
-    ours, theirs = ordered(hub or "")[:2], ordered(version or "")[:2]
-    if not (ours and theirs):
-        return None
-    (major, *theirs_minor), (hubs, *ours_minor) = theirs, ours
-    return sum(theirs_minor) - sum(ours_minor) if major == hubs else (major - hubs) * _FAR
+        return None, None
+    (major, *minor), (hubs, *hubs_minor) = theirs[:2], ours[:2]
+    gap = sum(minor) - sum(hubs_minor) if major == hubs else (major - hubs) * _FAR
+    return SAME if theirs == ours else OLDER if theirs < ours else NEWER, gap
 
 
 # ---- taking a target out of the registry, once its spoke is gone ----

@@ -19,7 +19,7 @@ PLAN = """{"rolekeeper_plan": 3}
 {"end": true}
 """
 DIGEST = "f06651c6aa6c782439277bc38e4e5169ce2f08afd15b1df3f410b5e824caa6ee"
-APPLIED = json.dumps({"mappings": ["app=web", "app=db"], "not_in_effect": [{"mapping": "app=db"}]})
+APPLIED = json.dumps({"mappings": ["app=web", "app=db"], "not_in_effect": [{"mapping": "app=db", "status": "Held"}]})
 
 
 class Job:
