@@ -22,13 +22,9 @@ THERE = Target("111111111111", "eu-west-1")
 PIN = {"act": "pin", "role": "db"}
 TAG = {"act": "tag", "do": "set", "key": "app", "value": "db"}
 
-
-@pytest.fixture(autouse=True)
-def mapped(desk: Desk) -> None:
-    desk.usable("web", "db")
-    desk.grant("db", "dynamodb:GetItem", "*")
-    desk.edit("app=web", role="web")
-    desk.edit("app=db", role="db")
+pytestmark = pytest.mark.desk(
+    usable=("web", "db"), grants={"db": "dynamodb:GetItem"}, rows={"app=web": "web", "app=db": "db"}
+)
 
 
 def planned(browser: TestClient, *instances: str, **form: str) -> Response:

@@ -18,12 +18,7 @@ from fixtures.terminal import Terminal
 from rolekeeper_cli.act import pins
 from rolekeeper_cli.site import Site
 
-
-@pytest.fixture(autouse=True)
-def mapped(desk: Desk) -> None:
-    desk.usable("web", "db")
-    desk.grant("web", "s3:GetObject", "arn:aws:s3:::reports/*")
-    desk.edit("app=web", role="web")
+pytestmark = pytest.mark.desk(usable=("web", "db"), rows={"app=web": "web"})
 
 
 @pytest.fixture
@@ -42,6 +37,7 @@ def does(browser: TestClient, one: str, kind: str, **form: str) -> tuple[Respons
 
 
 def test_it_says_what_it_carries_why_and_what_the_role_may_do(browser: TestClient, desk: Desk) -> None:
+    desk.grant("web", "s3:GetObject", "arn:aws:s3:::reports/*")
     desk.edit("env=prod", role="db", priority=200)
     one = desk.converged("web", app="web", env="prod", Name="web-1")
     page = browser.get(f"/instance/{one}")

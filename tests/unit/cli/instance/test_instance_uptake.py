@@ -14,13 +14,12 @@ from fixtures.terminal import Terminal
 
 WEB, DB = (f"arn:aws:iam::123456789012:role/rolekeeper/{each}" for each in ("web", "db"))
 
+pytestmark = pytest.mark.desk(usable=("web", "db"), rows={"app=web": "web", "app=db": "db"})
+
 
 @pytest.fixture
 def one(terminal: Terminal, desk: Desk) -> str:
     """An instance that carried the role web for an hour, and carries db since a moment."""
-    for role in ("web", "db"):
-        desk.usable(role)
-        desk.edit(f"app={role}", role=role)
     one = desk.converged("web", app="web", Name="app-1")
     desk.world.wait(3600)
     terminal.trail.delivered(WEB, one)

@@ -8,11 +8,7 @@ import pytest
 from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal
 
-
-@pytest.fixture(autouse=True)
-def mapped(desk: Desk, web_and_db: None) -> None:
-    del web_and_db
-    desk.edit("app=web", role="web")
+pytestmark = pytest.mark.desk(usable=("web", "db"), rows={"app=web": "web"})
 
 
 # ---- fleet ----

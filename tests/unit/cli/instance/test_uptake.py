@@ -20,12 +20,7 @@ THEIRS = "arn:aws:iam::123456789012:role/theirs"
 # How long credentials are valid at most (AWS_FACTS.md, "Credentials on the instance").
 LONGEST = timedelta(hours=6, minutes=40)
 
-
-@pytest.fixture(autouse=True)
-def roles(desk: Desk) -> None:
-    for name in ("web", "db"):
-        desk.usable(name)
-        desk.edit(f"app={name}", role=name)
+pytestmark = pytest.mark.desk(usable=("web", "db"), rows={"app=web": "web", "app=db": "db"})
 
 
 @pytest.fixture

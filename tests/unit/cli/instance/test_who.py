@@ -17,11 +17,7 @@ NOWHERE = (
     "or another Region's"
 )
 
-
-@pytest.fixture(autouse=True)
-def roles(desk: Desk) -> None:
-    desk.usable("web", "db")
-    desk.edit("app=web", role="web")
+pytestmark = pytest.mark.desk(usable=("web", "db"), rows={"app=web": "web"})
 
 
 def who(terminal: Terminal, instance: str) -> list[Any]:

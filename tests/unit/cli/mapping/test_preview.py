@@ -18,15 +18,13 @@ from rolekeeper_cli.row import edits
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 
+pytestmark = pytest.mark.desk(usable=("web", "db"), rows={"app=web": "web"}, carriers=3)
+
 
 @pytest.fixture(autouse=True)
-def fleet(desk: Desk, web_and_db: None) -> None:  # noqa: ARG001  # they are there
-    """Two roles; `app=web` gives three instances the first, and a fourth one has a foreign role."""
-    desk.grant("web", "s3:GetObject")
-    desk.grant("db", "s3:PutObject")
-    desk.three_carry("web", "app=web")
+def foreign(desk: Desk) -> None:
+    """A fourth instance has the tag, and a foreign role."""
     desk.world.running(profile="theirs", app="web")
-    desk.quiet()
 
 
 # ---- rows ----
