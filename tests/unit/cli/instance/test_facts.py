@@ -80,7 +80,7 @@ def test_an_answer_of_aws_that_is_the_reason_is_shown_once() -> None:
     entry = view_with(
         views.EntryView, cause="tags", reason="EC2 isn't ready (Invalid)", code="propagating", answer=answer
     )
-    assert entry.why == "tags → EC2 isn't ready (Invalid)"
+    assert entry.why == entry.but(code="denied").why == "tags → EC2 isn't ready (Invalid)"
     assert entry.but(code="unoccupied").why == "tags → EC2 isn't ready (Invalid) → AWS: Invalid: no such ARN"
 
 

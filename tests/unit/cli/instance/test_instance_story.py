@@ -29,21 +29,6 @@ def test_entries_of_the_same_kind_in_a_row_are_one_line() -> None:
     assert grouped([*waits, attach, refused, waits[0]]) == [waits, [attach], [refused], [waits[0]]]
 
 
-REFUSED = entry(outcome="refused").but(cause="tags", reason="so", answer=AnswerView(code="X", message="no"))
-
-
-def test_an_answer_of_aws_that_is_the_reason_is_said_once() -> None:
-    assert (REFUSED.answered, REFUSED.why) == ("X: no", "tags → so → AWS: X: no")
-    assert REFUSED.but(code="denied").why == "tags → so"
-
-
-@pytest.mark.parametrize(
-    ("message", "harmless"), [("There is an existing association", True), ("InstanceIdentityProfileNotFound", False)]
-)
-def test_a_change_that_came_too_late_harmed_nobody(message: str, *, harmless: bool) -> None:
-    assert REFUSED.but(answer=AnswerView(code="IncorrectState", message=message)).overtaken is harmless
-
-
 # ---- the line of time ----
 
 

@@ -34,31 +34,6 @@ def test_drift_is_what_rolekeeper_is_to_change_in_the_list_the_status_and_the_ex
     assert terminal("fleet", "--state", "pending", "--detailed-exitcode").exit_code == 0
 
 
-def test_filters_narrow_it(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("app=db", role="db")
-    web = desk.converged("web", app="web", tier="gold")
-    bare = desk.world.running(app="web")
-    db = desk.converged("db", app="db", tier="gold")
-    stopped = desk.world.stopped(other="yes")
-
-    def found(*filters: str) -> list[str]:
-        return [each["instance"] for each in terminal.document("fleet", *filters)]
-
-    assert found() == [web, bare, db, stopped]
-    assert found("--drift") == [bare]
-    assert found("--tag", "app=web") == [web, bare]
-    assert found("--tag", "app") == [web, bare, db]
-    assert found("--tag", "app=*", "--tag", "tier=gold") == [web, db]
-    assert found("--role", "web") == [web, bare]
-    assert found("--role", "NONE") == [bare, stopped]
-    assert found("--state", "stopped") == [stopped]
-    assert found("--mapping", "app=db") == [db]
-    assert found("--mapping", "app=web", "--drift", "--state", "running") == [bare]
-    assert terminal("fleet", "--tag", "=web").exit_code == 252
-    desk.world.running(profile="theirs")
-    assert "did you mean theirs?" in terminal("fleet", "--role", "theris").stderr
-
-
 # ---- explain ----
 
 
@@ -116,17 +91,6 @@ def test_a_take_over_names_the_role_that_was_there_before(terminal: Terminal, de
     assert terminal.document("explain", one)["took_over_from"]["profile_arn"].endswith(":instance-profile/theirs")
     entry = terminal.document("history", one)[-1]
     assert (entry["outcome"], entry["from"], entry["to"]) == ("done", "theirs", "web")
-
-
-# ---- history ----
-
-
-def test_the_history_of_an_instance_that_is_gone_is_kept_under_its_id(terminal: Terminal, desk: Desk) -> None:
-    one = desk.converged("web", app="web", Name="web-1")
-    desk.world.truth.terminate(one)
-    desk.world.later(hours=2)
-    assert terminal("history", one).exit_code == 0
-    assert "there is no instance web-1" in terminal("history", "web-1").stderr
 
 
 # ---- wait ----

@@ -196,11 +196,3 @@ def test_a_rollback_that_changes_too_much_waits_for_approval_each_time(terminal:
     for said in ("! workload=web is Held: it would ", "Nothing to write: the table says so already."):
         ran = terminal("mapping", "rollback", TAG, "--to", "1", "--yes")
         assert (ran.exit_code, said in ran.stderr) == (4, True), ran.output
-
-
-def test_a_rollback_goes_back_one_revision_and_never_to_a_deletion(terminal: Terminal, changed: Desk) -> None:
-    changed.remove(TAG)
-    changed.edit(TAG, role="web", priority=7)
-    ran = terminal("mapping", "rollback", TAG, "--yes", "--no-wait")
-    assert ran.stderr.startswith("Revision 2:")
-    assert changed.row(TAG)["role"] == "db"
