@@ -543,7 +543,7 @@ class Promises:
         if known.is_over:
             self.check(13, known.item["wave"] <= self._begun(known), lambda: f"{asked}, as its rollout ended early")
             return
-        former, counted = mapping.former, asked.instance in known.moved
+        former, counted = mapping.former, asked.instance in known.moved | known.attached
         if started.revision == mapping.revision and before and before.profile_arn == former.profile_arn != "":
             self.check(13, counted, lambda: f"{asked} isn't counted by its rollout")
         elif (

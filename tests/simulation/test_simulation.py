@@ -27,6 +27,7 @@ KEPT = {
     177: "a change whose outcome nobody recorded was not in the history",
     264: "a mapping that came back between two reads made an owner that didn't seem to match",
     3807: "a table that was lost while it was swept was taken for deleted rows",
+    87133657: "the check of waves expected a move where a rollout took back what it had attached itself",
 }
 
 
