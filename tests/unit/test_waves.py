@@ -61,6 +61,9 @@ class Rolling:
             self.minute()
         self.settle()
 
+    def open_the_second_wave(self) -> None:
+        self.world.revisions.roll(mapping_key(TAG), self.progress, self.progress.opened(2, self.world.clock.now()))
+
     @property
     def progress(self) -> Progress:
         progress = self.world.revisions.read(mapping_key(TAG)).progress
@@ -98,22 +101,17 @@ def rolling(desk: Desk) -> Rolling:
         ("100% every 2d", (100,)),
         ("111122223333, 444455556666,100% every 1h", (100, 100, 100)),
         ("111122223333, linear 50% every 1h", (100, 50, 100)),
+        ("at once", None),
+        ("", None),
     ],
 )
-def test_waves_count_what_may_have_moved(text: str, counts: tuple[int, ...]) -> None:
+def test_waves_count_what_may_have_moved(text: str, counts: tuple[int, ...] | None) -> None:
     waves = Waves.read(text)
-    assert waves
-    assert waves.counts(100) == counts
-
-
-@pytest.mark.parametrize("text", ["", "at once"])
-def test_no_waves(text: str) -> None:
-    assert Waves.read(text) is None
+    assert (waves and waves.counts(100)) == counts
 
 
 def test_of_a_small_fleet_each_wave_moves_at_least_one() -> None:
-    waves = Waves.read("1%, 100% every 5m")
-    assert waves
+    assert (waves := Waves.read("1%, 100% every 5m"))
     assert waves.counts(3) == (1, 3)
 
 
@@ -217,11 +215,18 @@ def test_an_instance_that_waits_for_its_wave_costs_no_write_and_says_why(rolling
     rolling.edit()
     waiting = next(each for each in rolling.fleet if rolling.world.carries(each) == "web")
     rolling.desk.quiet()
-    decision = rolling.world.reconcile(waiting).decision
-    assert decision
+    assert (decision := rolling.world.reconcile(waiting).decision)
     assert (decision.action.value, decision.code) == ("Nothing", "rollout")
     assert decision.reason.endswith("revision 2 of workload=web would change that, and its wave is still to come")
     assert rolling.world.writes == []
+
+
+def test_an_instance_that_waits_for_its_wave_shows_that_its_former_role_cant_be_used(rolling: Rolling) -> None:
+    rolling.desk.delete_role("web")
+    rolling.desk.recheck(TAG)
+    assert rolling.edit(require_tags={"tier": "x"}) is Status.ROLLING_OUT
+    assert (decision := rolling.world.reconcile(rolling.world.running(workload="web")).decision)
+    assert (decision.code, decision.revision) == ("suspended", 1)
 
 
 # ---- what halts it ----
@@ -443,8 +448,7 @@ def test_an_approved_edit_goes_out_in_waves_too(rolling: Rolling) -> None:
 def test_nothing_moves_after_a_halt_that_came_while_it_was_decided(rolling: Rolling) -> None:
     rolling.edit(halt_on={"missing"})
     rolling.world.later(minutes=16)
-    progress = rolling.progress
-    rolling.world.revisions.roll(mapping_key(TAG), progress, progress.opened(2, rolling.world.clock.now()))
+    rolling.open_the_second_wave()
     rolling.world.calls.before("TransactWriteItems", lambda: rolling.minutes(1))
     waiting = next(each for each in rolling.fleet if rolling.world.carries(each) == "web")
     rolling.world.reconcile(waiting)
@@ -457,8 +461,7 @@ def test_a_launch_takes_no_room_of_a_wave(rolling: Rolling) -> None:
     launched = rolling.world.running(workload="web")
     rolling.world.reconcile(launched)
     rolling.world.later(minutes=16)
-    progress = rolling.progress
-    rolling.world.revisions.roll(mapping_key(TAG), progress, progress.opened(2, rolling.world.clock.now()))
+    rolling.open_the_second_wave()
     rolling.world.reconcile(launched)
     assert rolling.world.carries(launched) == "web"
 
@@ -509,13 +512,8 @@ def test_a_run_that_lost_its_step_to_another_one_has_the_next_minute_look_again(
     rolling.world.alarms.states["errors"] = "OK"
     rolling.edit(halt_on={"errors"})
     rolling.minutes(14)
-
-    def dies() -> None:
-        step = rolling.progress.opened(2, rolling.world.clock.now())
-        rolling.world.revisions.roll(mapping_key(TAG), rolling.progress, step)
-
     rolling.world.later(minutes=1)
-    rolling.world.calls.before("DescribeAlarms", dies)
+    rolling.world.calls.before("DescribeAlarms", rolling.open_the_second_wave)
     rolling.minute()
     rolling.minutes(31)
     assert rolling.moved == 6

@@ -178,10 +178,9 @@ def _in_waves(seen: Observation, decided: Decision, ownership: Ownership) -> Dec
     were counted. One that moved never goes back, as its grant says so.
     """
     mappings = {mapping.key: mapping for mapping in (*seen.published, *([seen.owner] if seen.owner else []))}
-    rolling = {key: one for key, one in mappings.items() if one.former and not one.spec.expired(seen.asked_at)}
-    for key, progress in seen.rollouts.items():
-        if progress and progress.is_over:  # its account's record doesn't say so yet
-            rolling.pop(key, None)
+    over = {key for key, progress in seen.rollouts.items() if progress and progress.is_over}
+    live = {key: one for key, one in mappings.items() if key not in over}  # an account's record may not say so yet
+    rolling = {key: one for key, one in live.items() if one.former and not one.spec.expired(seen.asked_at)}
     if not (rolling and seen.instance):
         return decided
     waiting = {key: one for key, one in rolling.items() if not _has_moved(seen, one)}
@@ -191,7 +190,8 @@ def _in_waves(seen: Observation, decided: Decision, ownership: Ownership) -> Dec
     if not waiting:
         return decided
     before = replace(_as_before(seen, seen.instance, waiting, ownership=ownership), rolls=decided.rolls)
-    if decided == before or (decided.action in (Action.NOTHING, Action.HOLD) and not before.action.mutates):
+    fails = decided.action is Action.HOLD and not before.action.mutates
+    if decided == before or fails or decided.action is before.action is Action.NOTHING:
         return decided
     key = next((key for key in (decided.mapping, before.mapping) if key in waiting), next(iter(waiting)))
     progress, revision = seen.rollouts.get(key), waiting[key].revision
